@@ -120,7 +120,8 @@ const HEAD_ONLY: ReadonlySet<string> = new Set([
   ),
   ..."retry-after vary warning origin referer via x-real-ip accept-ranges allow alt-svc clear-site-data"
     .split(" "),
-  ..."strict-transport-security content-security-policy x-content-type-options x-frame-options".split(" "),
+  ..."client-cert client-cert-chain strict-transport-security content-security-policy x-content-type-options x-frame-options"
+    .split(" "),
   ..."close early-data refresh x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url"
     .split(" "),
 ]);

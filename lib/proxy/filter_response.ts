@@ -8,7 +8,7 @@ import type { ServerResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
 import type { Exchange } from "./exchange.ts";
 import { checkContent, type CheckedContent, FilteredContentBody } from "./filtered_content.ts";
-import { checkStatus, filterReply, type LocalReply, sendReply } from "./local_reply.ts";
+import { checkPhrase, checkStatus, filterReply, type LocalReply, sendReply } from "./local_reply.ts";
 import { runFilter } from "./run_filter.ts";
 import { announceSession, sendResponse } from "./attempt_upstreams.ts";
 import { checkTunnel, relayTunnel } from "./upgrade.ts";
@@ -86,19 +86,24 @@ async function runHeadFilter(
   filter: HeadFilter,
   head: ProxyResponse,
 ): Promise<LocalReply | null> {
-  const { status } = head;
+  const { status, statusText } = head;
   const running = runFilter(phase, filter, head, exchange);
   const made = running instanceof Promise ? await running : running;
-  // The status of a server is checked when it is forwarded.
-  if (head.status !== status) {
-    try {
-      checkStatus(head.status);
-    } catch (error) {
-      throw new FilterError(phase, error);
-    }
+  // The head of a server is checked when it is forwarded.
+  try {
+    if (head.status !== status) checkNewStatus(status, head.status);
+    if (head.statusText !== statusText) checkPhrase(head.statusText);
+  } catch (error) {
+    throw new FilterError(phase, error);
   }
   if (made === undefined || made === null) return null;
   return filterReply(exchange, made, phase);
+}
+
+/** The bytes after a switch of protocols are no content of a response with another status. */
+function checkNewStatus(before: number, status: number): void {
+  if (before === 101) throw new RangeError("it must keep the status 101 of a switched connection");
+  checkStatus(status);
 }
 
 /** Runs `responseBodyFilter` on existing content; returns its result. */

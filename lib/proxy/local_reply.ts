@@ -160,7 +160,12 @@ export function checkStatus(status: unknown): void {
   throw new RangeError(`it must set a status from 200 to 599, set ${describeValue(status)}`);
 }
 
-function checkPhrase(phrase: unknown): void {
+/**
+ * Checks a reason phrase that a filter has set.
+ *
+ * @throws {TypeError} when it cannot be sent
+ */
+export function checkPhrase(phrase: unknown): void {
   if (typeof phrase === "string" && isFieldValue(phrase)) return;
   throw new TypeError(`it must set a reason phrase that fits in one line, set ${describeValue(phrase)}`);
 }

@@ -61,7 +61,7 @@ const NO_TRAILER = new RegExp(
     "host|expect|max-forwards|cache-control|pragma|range|if-.*|via|forwarded|x-forwarded-.*|x-real-ip",
     "authorization|www-authenticate|proxy-auth.*|authentication-info|cookie|set-cookie|origin|referer",
     "age|date|expires|last-modified|location|retry-after|vary|warning|accept-ranges|allow|alt-svc|refresh",
-    "clear-site-data|strict-transport-security|x-content-type-options|x-frame-options|early-data",
+    "client-cert(?:-chain)?|clear-site-data|strict-transport-security|x-content-type-options|x-frame-options|early-data",
     "x-http-method(?:-override)?|x-method-override|x-original-url|x-rewrite-url|access-control-.*|sec-.*",
   ].join("|") + ")$",
 );

@@ -308,3 +308,34 @@ for (const [kind, give] of kinds) {
     assertEquals(made.length, 3);
   });
 }
+
+/** A server that accepts every WebSocket. */
+function switching() {
+  return rawUpstream(async (connection) => {
+    const key = /^sec-websocket-key: *(.*)$/im.exec((await connection.readHead())!)![1]!.trim();
+    const lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade"];
+    const text = new TextEncoder().encode(`${key}258EAFA5-E914-47DA-95CA-C5AB0DC85B11`);
+    const accept = new Uint8Array(await crypto.subtle.digest("SHA-1", text)).toBase64();
+    await connection.write([...lines, `Sec-WebSocket-Accept: ${accept}`, "", ""].join("\r\n"));
+    while (await connection.read() !== null);
+  });
+}
+
+for (
+  const [edit, responseFilter] of [
+    ["the status", (response) => void (response.status = 200)],
+    ["a reason phrase of two lines", (response) => void (response.statusText = "a\r\nb: c")],
+  ] satisfies [string, Filters["responseFilter"]][]
+) {
+  Deno.test(`proxy opens no WebSocket where responseFilter sets ${edit}`, async () => {
+    await using upstream = switching();
+    await using proxy = await startProxy({ upstreams: [upstream.address], responseFilter });
+    const { status } = await proxy.ask("GET /", [
+      ...["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13"],
+      "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
+    ]);
+    assertEquals(status, 500);
+    const [failure] = proxy.seen.eventsOf("request_failure");
+    assertStringIncludes(failure!.message, "responseFilter");
+  });
+}

@@ -16,9 +16,10 @@ Deno.test("mayBeTrailer() keeps out what decides about framing, routing, authent
     ..."retry-after warning via forwarded x-forwarded-for x-forwarded-client-cert x-real-ip origin".split(
       " ",
     ),
-    ..."access-control-allow-origin sec-websocket-key sec-fetch-site close early-data x-original-url".split(
-      " ",
-    ),
+    ..."access-control-allow-origin sec-websocket-key sec-fetch-site close early-data x-original-url client-cert"
+      .split(
+        " ",
+      ),
   ];
   for (const name of kept) {
     assertEquals(mayBeTrailer(name), false, name);
