@@ -180,15 +180,14 @@ export class FilterStream extends StreamBody {
   constructor(stream: ReadableStream<Bytes>, options: FilterStreamOptions) {
     super(stream, options.length);
     this.#options = options;
+    // Also while nothing reads it, because the client is slow: it may hold a file or a connection.
+    options.cancellation.listen((reason) => this.cancel(reason));
   }
 
   override async read(): Promise<Bytes | null> {
     const { phase, cancellation } = this.#options;
     const cancelled = Promise.withResolvers<never>();
-    using _listener = cancellation.listen((reason) => {
-      this.cancel(reason);
-      cancelled.reject(reason);
-    });
+    using _listener = cancellation.listen((reason) => cancelled.reject(reason));
     try {
       return await Promise.race([super.read(), cancelled.promise]);
     } catch (error) {

@@ -3,7 +3,9 @@ import type { AccessEntry } from "../../../lib/observe/observer.ts";
 import { deadPort } from "../../support/dead_port.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { engineCan } from "../../support/engine.ts";
-import { startProxy, type TestConfig } from "../../support/start_proxy.ts";
+import { Http2TestClient } from "../../support/http2_test_client.ts";
+import { untilStill } from "../../support/until_still.ts";
+import { startProxy, type TestConfig, type TestProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 
 const encoder = new TextEncoder();
@@ -238,6 +240,44 @@ Deno.test("a streamed local response is called off when its client goes away", a
   const { status, bytesSent, error } = await proxy.seen.untilEntries(1);
   assertEquals({ status, bytesSent, error }, { status: 499, bytesSent: 5, error: "client_gone" });
 });
+
+for (const http2 of [false, true]) {
+  Deno.test(`a streamed local response is called off when a client that reads nothing goes away (${http2 ? "HTTP/2" : "HTTP/1.1"})`, async () => {
+    const cancelled = Promise.withResolvers<void>();
+    let given = 0;
+    const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      pull(controller) {
+        given += 65_536;
+        controller.enqueue(new Uint8Array(65_536));
+      },
+      cancel: () => cancelled.resolve(),
+    });
+    await using proxy = await startProxy({
+      listen: { hostname: "127.0.0.1", port: 0, engine: "http1", http2 },
+      upstreams: dead,
+      requestFilter: () => new Response(stream),
+    });
+    {
+      using _client = http2 ? await stalledHttp2(proxy.port) : await stalledHttp1(proxy);
+      await untilStill(() => given);
+    }
+    await proxy.seen.untilEntries(1);
+    await cancelled.promise;
+  });
+}
+
+async function stalledHttp1(proxy: TestProxy): Promise<Disposable> {
+  const connection = await proxy.connect();
+  await connection.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+  await connection.readUntil("\r\n\r\n");
+  return connection;
+}
+
+async function stalledHttp2(port: number): Promise<Disposable> {
+  const client = await Http2TestClient.open(port, { secured: false });
+  await client.ask("/", { scheme: "http" }).head;
+  return client;
+}
 
 Deno.test("a streamed local response that fails is cut off and logged", async () => {
   for (const wrong of [new Error("boom"), "text"]) {
