@@ -57,7 +57,6 @@ const DIFFERENT: Readonly<Record<string, string>> = {
     "with the engine deno, an upload holds up the new certificate of its own worker only",
   "proxy opens no more than 64 connections": OWN_CONNECTIONS,
   "metrics(): connections of clients": OWN_LIMITS,
-  "metrics(): connections to servers that were opened": OWN_CONNECTIONS,
   "accessLog: a redirect": OWN_LIMITS,
   "ProxyServer.shutdown() ends no connection before the listener is closed":
     "another worker may close its listener a moment later, and serves who connects by then",

@@ -105,8 +105,13 @@ for (const protocol of ["http1", "h2"] as const) {
       { format: "json", fields: ["connectMs"] },
       { upstreams: { servers: [upstream.address], protocol } },
       async (proxy) => {
-        for (let i = 0; i < 2; i++) await proxy.ask();
-        await proxy.seen.untilEntries(2);
+        // One connection, so that one worker serves both requests.
+        using client = await proxy.connect();
+        for (let i = 1; i <= 2; i++) {
+          await client.write("GET / HTTP/1.1\r\nHost: h\r\n\r\n");
+          await client.readResponse();
+          await proxy.seen.untilEntries(i);
+        }
       },
     );
     const kinds = lines.map((line) => JSON.parse(line).connectMs).map((each) =>

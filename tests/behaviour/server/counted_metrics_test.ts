@@ -112,8 +112,13 @@ Deno.test("metrics(): connections to servers that were opened, kept and closed",
       new Response("x", { headers: new URL(url).pathname === "/close" ? { connection: "close" } : {} }),
   });
   await using proxy = await startProxy({ upstreams: [upstream.address] });
-  for (const target of ["/", "/", "/close", "/"]) await proxy.ask(`GET ${target}`);
-  await proxy.seen.untilEntries(4);
+  // One connection, so that one worker serves all requests.
+  using client = await proxy.connect();
+  for (const [index, target] of ["/", "/", "/close", "/"].entries()) {
+    await client.write(`GET ${target} HTTP/1.1\r\nHost: h\r\n\r\n`);
+    await client.readResponse();
+    await proxy.seen.untilEntries(index + 1);
+  }
   const server = `pool="default",server="${upstream.address}"`;
   await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connections_opened_total"), [`{${server}} 2`]);
   await untilEquals(() => linesOf(proxy, "lbproxy_upstream_connections_reused_total"), [`{${server}} 2`]);

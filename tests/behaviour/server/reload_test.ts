@@ -217,10 +217,12 @@ Deno.test("ProxyServer.reload() uses the connections to servers on that are in b
     },
   });
   await using proxy = await startProxy({ listen: LISTEN, upstreams: [a.address] });
-  await proxy.ask();
+  // One connection, so that one worker serves both requests.
+  using client = await proxy.connect();
+  await askOn(client);
   await proxy.server.reload({ listen: LISTEN, upstreams: [a.address, "127.0.0.1:1"], gracePeriod: "1s" });
   await proxy.server.reload({ listen: LISTEN, upstreams: [a.address] });
-  await proxy.ask();
+  await askOn(client);
   assertEquals(ports.size, 1);
 });
 
