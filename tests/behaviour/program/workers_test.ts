@@ -407,6 +407,7 @@ Deno.test("a worker that has written what looks like a message is looked after a
   await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
   const port = await workers.port();
   const { text: pid } = await askAt(port, "GET /mark");
+  // deno-lint-ignore no-control-regex
   await workers.program.stderrMatch(/\x1e\{\n/);
   Deno.kill(Number(pid), "SIGKILL");
   await workers.program.stderrMatch(/Worker \d restarts now: it was ended by SIGKILL\n/);
