@@ -1,6 +1,6 @@
 // Your own access log: a JSON object for each request, written when the request is over.
 //
-// Without the lines of the proxy itself:
+// Without the proxy's own access log:
 //   deno run -A ../mod.ts access_log.config.ts --log-level warn
 //   curl -v "http://127.0.0.1:6188/path"
 
@@ -9,16 +9,16 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 
 export default defineConfig({
   listen: "127.0.0.1:6188",
-  upstreams: [startDemoUpstream("one"), "127.0.0.1:1"], // nobody listens at port 1: some requests take two attempts
+  upstreams: [startDemoUpstream("one"), "127.0.0.1:1"], // no server listens at port 1: some requests take two attempts
   limiter: { key: "header:appid", limit: 1, window: "1s" },
 
-  // Runs exactly once for every request, whatever has become of it.
+  // Runs exactly once for every request, also if it failed or was refused.
   logging(ctx, error) {
     const entry = {
       at: new Date().toISOString(),
       id: ctx.requestId,
       client: ctx.client.ip,
-      // As JSON: a line break of a client's would begin a line of its own.
+      // JSON escapes line breaks: otherwise a client could forge a log line.
       request: `${ctx.method} ${ctx.target}`,
       agent: ctx.request.headers.get("user-agent"),
       status: error?.status ?? ctx.status,

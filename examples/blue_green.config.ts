@@ -1,5 +1,5 @@
-// Blue and green: the new version runs beside the old one, and gets the share that you set. Code moves the weights; no connection
-// is dropped in either direction.
+// Blue and green: the new version runs beside the old one and gets the share of requests that you set. Code changes the weights.
+// No connection is dropped in either direction.
 //
 //   deno run -A ../mod.ts blue_green.config.ts
 // Hello from blue:

@@ -1,4 +1,4 @@
-// Canary: one request in twenty goes to the new version. A user keeps the version that came first; testers choose theirs.
+// Canary: one request in twenty goes to the new version. A user keeps the first version; testers choose theirs.
 //
 //   deno run -A ../mod.ts canary.config.ts
 // One in twenty sees the canary:
@@ -8,7 +8,7 @@
 // The canary:
 //   curl "http://127.0.0.1:6188/" -H "x-canary: 1"
 //
-// The canary stands last in the list of shares, so those who see it still see it when its share grows.
+// The canary is last in the list of shares, so users who get it keep it when its share grows.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";
@@ -21,7 +21,7 @@ export default defineConfig({
   },
   routes: [
     { name: "testers", match: { headers: { "x-canary": true } }, upstream: "canary" },
-    // Without a user chance decides.
+    // A request without a user gets a random version.
     { name: "everybody", upstream: { stable: 95, canary: 5 }, splitKey: "cookie:user" },
   ],
 });

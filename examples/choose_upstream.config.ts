@@ -1,4 +1,4 @@
-// A function chooses where a request goes: paying customers have servers of their own, and a request with a ticket for a rehearsal
+// A function chooses where a request goes: paying customers have their own servers, and a request with a ticket for a rehearsal
 // goes to one server. A request that costs money is not sent a second time.
 //
 //   deno run -A ../mod.ts choose_upstream.config.ts
@@ -9,7 +9,7 @@
 // Hello from rehearsal:
 //   curl "http://127.0.0.1:6188/" -H "x-rehearsal: 1"
 //
-// Where host, path, method or fields decide, `routes` are faster and shorter (virtual_hosts.config.ts).
+// If host, path, method or fields decide, `routes` are faster and shorter (virtual_hosts.config.ts).
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";
@@ -20,18 +20,18 @@ const rehearsal = startDemoUpstream("rehearsal");
 export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: {
-    default: ["127.0.0.1:1", startDemoUpstream("shared")], // nobody listens at port 1
+    default: ["127.0.0.1:1", startDemoUpstream("shared")], // no server listens at port 1
     gold: [startDemoUpstream("gold")],
   },
 
   upstreamPeer(request) {
-    // A server outright: with `tls` where it needs any, and in no pool.
+    // A server that is in no pool. Add `tls` if the server needs it.
     if (request.headers.has("x-rehearsal")) return { address: rehearsal };
-    // The name of a pool, or nothing for the default.
+    // The name of a pool, or `undefined` for the default pool.
     return plans.get(request.headers.get("x-plan") ?? "");
   },
 
-  // Nothing of the request was sent, so another server may be tried; unless this says no.
+  // No byte of the request was sent, so the proxy tries another server unless this forbids it.
   failToConnect(error, ctx) {
     ctx.log.warn(`${ctx.server?.address} cannot be reached: ${error.code}`);
     if (ctx.target.startsWith("/payments")) ctx.retry(false);

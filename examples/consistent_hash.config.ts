@@ -4,7 +4,7 @@
 //   deno run -A ../mod.ts consistent_hash.config.ts
 // The same server three times:
 //   curl -s "http://127.0.0.1:6188/?n=[1-3]" -H "x-user: ann" | grep Hello
-// Perhaps another one, but also the same three times:
+// Perhaps another server, but also the same three times:
 //   curl -s "http://127.0.0.1:6188/?n=[1-3]" -H "x-user: bob" | grep Hello
 
 import { defineConfig } from "@x/lbproxy";

@@ -1,4 +1,4 @@
-// Error pages of your own and a maintenance page: they replace the problem documents of the proxy and the error pages of servers.
+// Your own error pages and a maintenance page: they replace the problem documents of the proxy and the error pages of servers.
 //
 //   deno run -A ../mod.ts custom_error_page.config.ts
 // 502 as a page (no server listens at port 1):
@@ -29,17 +29,17 @@ export default defineConfig({
     return new Response("Closed for maintenance\n", { status: 503, headers: { "retry-after": "3600" } });
   },
 
-  // A server has responded, and this is what it said.
+  // For responses of servers.
   upstreamResponseFilter: (response) => response.status >= 500 ? page(response.status) : undefined,
 
-  // The proxy has no response; its fields say when to come back, for one.
+  // The proxy has no response of a server. Keep the fields of the error, such as `Retry-After`.
   failToProxy: (error) => page(error.status, error.headers),
 
-  // Whatever no server has responded to: `requestFilter`, `failToProxy`, limits, and 404 where there is no route.
+  // For responses that are not from a server: of `requestFilter`, `failToProxy` and limits, and 404 if no route matches.
   localReplyFilter: (response) => response.headers.set("x-content-type-options", "nosniff"),
 });
 
-/** Starts a server that tells too much, and returns its address. */
+/** Starts a server whose responses show a stack trace, and returns its address. */
 function startBrokenServer(): string {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, () => {
     return new Response("TypeError: undefined is not a function\n    at secret.ts:7", { status: 500 });

@@ -1,4 +1,4 @@
-// Add, change and remove header fields of requests and responses, and log a line of your own for each request.
+// Add, change and remove header fields of requests and responses, and log your own line for each request.
 //
 //   deno run -A ../mod.ts custom_headers.config.ts
 //   curl -v "http://127.0.0.1:6188/"
@@ -10,16 +10,16 @@ export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
 
-  // The request's own state: one object from here to `logging`.
+  // The state of a request: the same object in every filter up to `logging`.
   newContext: () => ({ startedAt: Date.now() }),
 
-  // What goes to the server.
+  // Edits the request to the server.
   upstreamRequestFilter(request, ctx) {
     request.headers.set("x-request-id", ctx.requestId);
     request.headers.delete("cookie");
   },
 
-  // What goes to the client.
+  // Edits the response to the client.
   responseFilter(response, ctx) {
     response.headers.set("x-served-by", ctx.server?.address ?? "nobody");
     response.headers.append("server-timing", `proxy;dur=${Date.now() - ctx.state.startedAt}`);

@@ -1,9 +1,9 @@
-/** A server to try the examples with: its response is its name and the request that it got. */
+/** A server to try the examples with: its response is its name and the request that it received. */
 
 /**
  * Starts a demo server on a free port of this machine and returns its address.
  *
- * It does not keep the process alive: the proxy does.
+ * The server does not keep the process alive; the proxy does.
  */
 export function startDemoUpstream(name: string): string {
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {

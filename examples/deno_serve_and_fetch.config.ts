@@ -7,8 +7,8 @@ import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";
 
 export default defineConfig({
-  // Without TLS the proxy's own server, the engine "http1", would listen.
+  // The default is the proxy's own server, "http1".
   listen: { hostname: "127.0.0.1", port: 6188, engine: "deno" },
-  // Otherwise the proxy's own client, the transport "http1", would send the requests.
+  // The default is the proxy's own client, "http1".
   upstreams: { servers: [startDemoUpstream("one"), startDemoUpstream("two")], transport: "fetch" },
 });

@@ -1,7 +1,7 @@
-// Find servers by DNS: SRV records give host, port, weight and priority; servers of a worse priority are backups. The proxy looks them
-// up again every ten seconds. A search that fails or finds nothing changes nothing.
+// Find servers by DNS: SRV records have host, port, weight and priority. Servers without the best priority are backups.
+// The proxy resolves the name again every ten seconds. A lookup that fails or finds no server changes nothing.
 //
-// It needs SRV records of yours: change the name below first.
+// It needs your own SRV records: change the name below first.
 //   deno run -A ../mod.ts dns_discovery.config.ts
 
 import { defineConfig } from "@x/lbproxy";

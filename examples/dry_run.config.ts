@@ -1,4 +1,4 @@
-// Dry run: try a limit on real traffic before it refuses anybody. It decides and counts as usual, but lets every request pass; the
+// Dry run: try a limit on real traffic before it refuses requests. It decides and counts as usual, but lets every request pass; the
 // log says what it would have refused.
 //
 //   deno run -A ../mod.ts dry_run.config.ts

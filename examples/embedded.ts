@@ -1,5 +1,4 @@
-// A program of your own with the proxy in it. Its own server responds to some requests itself, with a limit, and shows the state of
-// the proxy.
+// Your own program with the proxy in it. A second server of the program has a limit and shows the state of the proxy.
 //
 //   deno run -A embedded.ts
 // Through the proxy:

@@ -1,9 +1,9 @@
-// gRPC: calls of all four kinds, balanced over the servers one by one, a limit for each method, and health checks by the health
-// service of gRPC (grpc.health.v1).
+// gRPC: calls of all four kinds, each balanced by itself, a limit for each method, and health checks by the health service of gRPC
+// (grpc.health.v1).
 //
 // It needs two gRPC servers at the addresses below, such as the "helloworld" example of any language.
 //   deno run -A ../mod.ts grpc.config.ts
-// "message": "Hello world"; from the eleventh call within a second on RESOURCE_EXHAUSTED:
+// "message": "Hello world"; the eleventh call within a second gets RESOURCE_EXHAUSTED:
 //   grpcurl -plaintext -proto helloworld.proto -d '{"name": "world"}' 127.0.0.1:6188 helloworld.Greeter/SayHello
 //
 // There is no TLS on either side here: `listen: { tls }` and "https://" at the servers switch it on.
@@ -11,7 +11,7 @@
 import { defineConfig } from "@x/lbproxy";
 
 export default defineConfig({
-  // Clients of gRPC speak HTTP/2 from the first byte on where there is no TLS.
+  // Without TLS, gRPC clients use HTTP/2 from the first byte on.
   listen: { hostname: "127.0.0.1", port: 6188, http2: true },
   upstreams: {
     greeter: {
@@ -19,7 +19,7 @@ export default defineConfig({
       protocol: "h2",
       balance: "least-connections",
       healthCheck: { type: "grpc", interval: "2s", timeout: "1s" },
-      // A stream may be silent for as long as its two sides like; the deadline of a call is theirs too.
+      // A stream may be silent for long. Client and server set the deadline of a call themselves.
       timeouts: { response: "1h", idle: "1h" },
     },
   },

@@ -1,4 +1,4 @@
-// A server of your own that responds to some requests itself, and passes all others to the proxy.
+// Your own server, which responds to some requests itself and passes all others to the proxy.
 //
 //   deno run -A handler.ts
 // Through the proxy:
@@ -14,7 +14,7 @@ const [port = "6188"] = Deno.args;
 const handler = createHandler({
   upstreams: { servers: [startDemoUpstream("one"), startDemoUpstream("two")], healthCheck: { type: "tcp" } },
 });
-// Nobody has to wait for it; whoever comes sooner waits for the first round of checks.
+// Optional: without this, early requests wait for the first round of health checks.
 await handler.ready;
 
 function servers(): Response {
@@ -29,12 +29,12 @@ const server = Deno.serve({
     // deno-lint-ignore no-console
     console.log(`listening at ${hostname}:${port}`);
   },
-  // A response that breaks off midway is cut off at the client; without this the runtime prints a stack for each.
+  // If a response breaks off, the connection to the client is cut off. Without this the runtime prints a stack trace each time.
   onError: () => new Response(null, { status: 500 }),
 }, (request, info) => new URL(request.url).pathname === "/servers" ? servers() : handler(request, info));
 
 Deno.addSignalListener("SIGTERM", async () => {
-  // First the proxy, so that requests and WebSockets that run end properly.
+  // Shut down the proxy first, so that running requests and WebSockets end properly.
   await handler.shutdown("SIGTERM");
   await server.shutdown();
   Deno.exit();

@@ -1,7 +1,7 @@
 // HTTP health checks: a server is healthy when GET /health gets 200 and "ok". Two failures in a row take it out, three successes in
-// a row bring it back; then it begins with a tenth of its share for ten seconds.
+// a row bring it back; then its share grows from a tenth for ten seconds.
 //
-// What the checks are, in words:
+// Describe the checks:
 //   deno run -A ../mod.ts http_health_check.config.ts --check
 //   deno run -A ../mod.ts http_health_check.config.ts
 //   curl "http://127.0.0.1:6188/"
@@ -19,7 +19,7 @@ export default defineConfig({
       expectedStatuses: [200],
       body: "ok",
       interval: "2s",
-      // Whoever is down is looked at more often, to be back sooner.
+      // An unhealthy server is checked more often, so that it is back sooner.
       unhealthyInterval: "500ms",
       timeout: "1s",
       fall: 2,

@@ -1,4 +1,4 @@
-// Only requests with a valid JWT pass, and the server is told whose token it is.
+// Only requests with a valid JWT pass, and the server gets the user of the token.
 //
 //   deno run -A ../mod.ts jwt_auth.config.ts
 // 401, with a challenge:
@@ -7,7 +7,7 @@
 //   export TOKEN=$(curl -s "http://127.0.0.1:6188/login?user=ann")
 // 200, and the server sees x-user: ann:
 //   curl -v "http://127.0.0.1:6188/" -H "Authorization: Bearer $TOKEN"
-// 403, only root may:
+// 403, for root only:
 //   curl -v "http://127.0.0.1:6188/admin" -H "Authorization: Bearer $TOKEN"
 
 import { bearerAuth, defineConfig } from "@x/lbproxy";
@@ -16,7 +16,7 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 // With an identity provider in place of this file it would be `jwt: { jwks: "https://login.example/jwks.json", ... }`.
 const SECRET = "out of the environment, 32 bytes or more";
 
-/** Signs a token that is good for ten minutes, as the identity provider would. */
+/** Signs a token that is valid for ten minutes, as an identity provider would. */
 async function signToken(user: string): Promise<string> {
   const encode = (bytes: Uint8Array<ArrayBuffer>) =>
     bytes.toBase64({ alphabet: "base64url", omitPadding: true });
@@ -44,7 +44,7 @@ export default defineConfig({
       jwt: { secret: SECRET, issuer: "demo", audience: "api" },
       authorize: ({ sub }, ctx) => !ctx.target.startsWith("/admin") || sub === "root",
       claimHeaders: { "x-user": "sub" },
-      forward: false, // the server has no use for the token
+      forward: false, // the server does not need the token
     }),
   ],
 });

@@ -8,7 +8,7 @@
 // Unchanged:
 //   curl "http://127.0.0.1:6188/elsewhere"
 //
-// A rewritten path is sent in its normal form (`/./api//users` is `/api/users`); any other path is sent as it came.
+// A rewritten path is sent in its normal form (`/./api//users` is `/api/users`); any other path is sent unchanged.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";
@@ -17,10 +17,10 @@ export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one")],
   routes: [
-    // "{/*}?": the path itself, and all below it.
+    // "{/*}?": the path itself and all paths below it.
     { match: { path: "/api{/*}?" }, rewrite: { stripPrefix: "/api", prefix: "/v2" } },
     { match: { path: "/shop/item/:id" }, rewrite: { replace: [/^\/shop\/item\//, "/products/"] } },
-    // A function gets path and query, and returns both.
+    // A function gets path and query and returns both.
     { match: { path: "/search/:words" }, rewrite: (target) => `/find?q=${target.slice("/search/".length)}` },
     {},
   ],

@@ -1,4 +1,4 @@
-// Plans: the limit of a client depends on what it pays for. The owner of its API key is looked up.
+// Plans: the limit of a client depends on its plan, which is found by its API key.
 //
 //   deno run -A ../mod.ts plans.config.ts
 // Gold, 100 a minute:
@@ -13,7 +13,7 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 
 const LIMIT_OF_PLAN = { free: 5, gold: 100, partner: Infinity } as const;
 
-// A database, in earnest: read when the program starts, and again when it changes.
+// A real program reads this from a database at its start, and again when it changes.
 const PLAN_OF_KEY = new Map<string, keyof typeof LIMIT_OF_PLAN>([
   ["key-of-ann", "gold"],
   ["key-of-bob", "free"],

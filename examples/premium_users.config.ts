@@ -1,5 +1,5 @@
 // The tutorial's "dynamic limit", by the user who has signed in: premium users may send ten requests a second and bursts of thirty,
-// others one a second. The user is looked up once for each request, and kept in its state.
+// others one a second. The user is found once for each request and kept in its state.
 //
 //   deno run -A ../mod.ts premium_users.config.ts
 // 200 eleven times:
@@ -13,7 +13,7 @@ interface User {
   readonly premium: boolean;
 }
 
-// The sessions of a real application are somewhere else.
+// A real application keeps its sessions elsewhere.
 const SESSIONS = new Map<string, User>([
   ["ann", { name: "ann", premium: true }],
   ["bob", { name: "bob", premium: false }],
@@ -35,7 +35,7 @@ export default defineConfig({
     limit: (_key, ctx) => ctx.state?.premium ? 10 : 1,
     burst: (_key, ctx) => ctx.state?.premium ? 30 : 1,
     window: "1s",
-    // Whoever has not signed in is counted by address.
+    // A client that has not signed in is counted by its address.
     onMissingKey: "ip",
   },
 });

@@ -1,7 +1,7 @@
 // The quick start: two demo servers in this process get requests in turn, and each `appid` may send one request a second.
 //
 //   deno task start
-// With requests of its own, so that the dashboard shows some:
+// With generated requests, so that the dashboard shows some:
 //   deno task start --demo-load
 
 import { startDemoUpstream } from "./demo_upstream.ts";

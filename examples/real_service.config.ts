@@ -9,9 +9,9 @@
 //   deno run -A ../mod.ts real_service.config.ts
 // The site, compressed:
 //   curl --cacert cert.pem --compressed "https://localhost:6143/"
-// 401, the API needs a key:
+// 401: the API needs a key:
 //   curl -i --cacert cert.pem "https://localhost:6143/api/orders"
-// 200, and the server is told whose key it is; the sixth request within a second gets 429:
+// 200, and the server gets the owner of the key; the sixth request within a second gets 429:
 //   curl -i --cacert cert.pem "https://localhost:6143/api/orders" -H "x-api-key: key-of-ann"
 // The state of the proxy, and metrics for Prometheus:
 //   curl "http://127.0.0.1:6189/status"
@@ -23,7 +23,7 @@ import { startDemoUpstream } from "./demo_upstream.ts";
 const API_SERVERS = [startDemoUpstream("api-1"), startDemoUpstream("api-2")]; // "10.0.0.1:8080", "10.0.0.2:8080"
 const SITE_SERVERS = [startDemoUpstream("site")]; // "10.0.0.3:3000"
 
-// Requests a second for each customer. A real program reads this from its database, and again when it changes.
+// Requests a second for each customer. A real program reads this from a database at its start, and again when it changes.
 const CUSTOMERS = new Map([
   ["key-of-ann", { name: "ann", perSecond: 5 }],
   ["key-of-bob", { name: "bob", perSecond: 50 }],
@@ -80,7 +80,7 @@ export default defineConfig({
     { name: "site", upstream: "site", filters: [compress()] },
   ],
 
-  // One client may not use up everything, whatever keys it makes up.
+  // Limits clients that invent keys.
   limiter: { name: "client", key: "ip", limit: 600, window: "1m", algorithm: "sliding-window" },
   overload: { maxInFlight: 2000, queue: { size: 500, timeout: "1s" } },
   filters: [requestId(), securityHeaders(), maxBodySize("10MB")],

@@ -17,14 +17,14 @@ export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one")],
   filters: [
-    // The path itself and all that is below it, with the query.
+    // The path itself and all paths below it, with the query.
     redirect("/blog", "https://blog.example", { status: 308 }),
     redirect(/^\/p\/(\d+)$/, "/products/$1", { status: 301 }),
     redirect(
       ({ host, target }) => host.startsWith("www.") ? `http://${host.slice("www.".length)}${target}` : null,
       { status: 308 },
     ),
-    // Nothing of which the client hears.
+    // Not a redirect: the client does not see the new path.
     rewritePath("/products", "/catalog/item.php"),
   ],
 });

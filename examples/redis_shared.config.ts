@@ -1,13 +1,13 @@
-// One limit for all machines: they count in the same Redis (or Valkey). Run it twice, at two ports.
+// One limit for all machines: they count in the same Redis (or Valkey). Run it twice, on two ports.
 //
-// It needs a Redis at 127.0.0.1:6379; without one each proxy counts half of the limit by itself.
+// It needs a Redis at 127.0.0.1:6379; without it each proxy grants half of the limit.
 //   deno run -A ../mod.ts redis_shared.config.ts --listen 127.0.0.1:6188
 //   deno run -A ../mod.ts redis_shared.config.ts --listen 127.0.0.1:6288
 // "ratelimit" counts down at both:
 //   curl -i "http://127.0.0.1:6188/"
 //   curl -i "http://127.0.0.1:6288/"
 //
-// The fewest permissions are --allow-net --allow-read --ignore-env: the Redis client reads environment variables, and finds none.
+// It needs at least --allow-net --allow-read --ignore-env: the Redis client reads environment variables and then finds none.
 
 import { defineConfig } from "@x/lbproxy";
 import { startDemoUpstream } from "./demo_upstream.ts";
@@ -22,7 +22,7 @@ export default defineConfig({
     store: {
       type: "redis",
       url: "redis://127.0.0.1:6379",
-      // While Redis does not respond, each of the two instances grants 30.
+      // While Redis does not respond, each of the two proxies grants 30.
       onStoreError: "local",
       instances: 2,
     },

@@ -24,7 +24,7 @@ export default defineConfig({
   listen: "127.0.0.1:6188",
   upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
 
-  // In order on the way to the server, and the other way round on the way back.
+  // In this order for requests, in reverse order for responses.
   filters: [
     cors({ origins: ["https://app.example"], exposeHeaders: ["x-served-by"] }),
     requestId(),

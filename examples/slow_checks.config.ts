@@ -1,7 +1,7 @@
 // The tutorial's "interval": a check every five seconds in place of every second, and every second for an unhealthy server. Three
 // failures in a row take a server out, so one lost packet does not.
 //
-// What the checks are, in words:
+// Describe the checks:
 //   deno run -A ../mod.ts slow_checks.config.ts --check
 //   deno run -A ../mod.ts slow_checks.config.ts
 

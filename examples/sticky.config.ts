@@ -17,7 +17,7 @@ export default defineConfig({
     servers: [startDemoUpstream("one"), startDemoUpstream("two")],
     sticky: {
       cookie: "at",
-      // The same in every proxy in front of these servers; in earnest, from where you keep secrets.
+      // Every proxy in front of these servers needs the same secret. Do not write a real one into this file.
       secret: "only for trying it out",
       maxAge: "8h",
     },

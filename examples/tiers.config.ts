@@ -1,5 +1,5 @@
-// Tiers: five a second, a hundred a minute and a thousand a day, all at once. A request that one of them refuses uses nothing of the
-// others.
+// Tiers: five a second, a hundred a minute and a thousand a day, all at once. A request that one of them refuses does not count
+// in the others.
 //
 //   deno run -A ../mod.ts tiers.config.ts
 // 200 five times, 429 twice:
@@ -13,7 +13,7 @@ export default defineConfig({
   upstreams: [startDemoUpstream("one"), startDemoUpstream("two")],
   limiter: [
     { name: "second", key: "ip", limit: 5, window: "1s" },
-    // By the sliding window a minute is a minute, and not up to twice as much around its end.
+    // The sliding window holds over any minute. A fixed window allows twice the limit around its end.
     { name: "minute", key: "ip", limit: 100, window: "1m", algorithm: "sliding-window" },
     { name: "day", key: "ip", limit: 1000, window: "24h" },
   ],

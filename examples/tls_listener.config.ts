@@ -1,4 +1,4 @@
-// TLS and HTTP/2 towards clients, and a listener that redirects plain HTTP to it. The proxy loads changed files by itself: a renewed
+// TLS and HTTP/2 towards clients, and a listener that redirects plain HTTP to it. The proxy reloads changed files: a renewed
 // certificate needs no restart.
 //
 //   openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 365 \

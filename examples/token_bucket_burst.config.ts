@@ -1,5 +1,5 @@
-// A token bucket: twenty requests at once after a pause, then two a second. For clients that come in bursts, such as a page that loads
-// its parts, and send little on the whole.
+// A token bucket: twenty requests at once after a pause, then two a second. For clients that send bursts but few requests overall,
+// such as a page that loads its parts.
 //
 //   deno run -A ../mod.ts token_bucket_burst.config.ts
 // 200 twenty times, then 429:

@@ -10,10 +10,10 @@ import type { ProxyConfig, UpstreamRequest } from "@x/lbproxy";
 export const listen = "0.0.0.0:6188";
 
 // LoadBalancer::try_from_iter(["1.1.1.1:443", "1.0.0.1:443"]), which takes turns (`RoundRobin`);
-// HttpPeer::new(upstream, true, "one.one.one.one"): TLS, and the name that the certificate has to be for;
+// HttpPeer::new(upstream, true, "one.one.one.one"): TLS, and the name that the certificate must have;
 // TcpHealthCheck::new() with health_check_frequency = Some(Duration::from_secs(1)).
-// There is no background service to register: the proxy runs the checks itself, the first round before it listens.
-// Where all servers are down, clients get a 503; the tutorial's `unwrap()` drops their connections.
+// There is no background service to register: the proxy runs the checks itself, and the first round ends before it listens.
+// If all servers are down, clients get 503; the tutorial's `unwrap()` drops their connections.
 export const upstreams: ProxyConfig["upstreams"] = {
   servers: ["1.1.1.1:443", "1.0.0.1:443"],
   tls: { serverName: "one.one.one.one" },

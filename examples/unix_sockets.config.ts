@@ -1,4 +1,4 @@
-// No ports at all: clients come through a unix socket (from nginx, for example), and the server is behind one too.
+// No ports: clients (nginx, for example) connect to a unix socket, and so does the proxy to the server.
 //
 //   deno run -A ../mod.ts unix_sockets.config.ts
 //   curl --unix-socket lbproxy.sock "http://localhost/"
@@ -18,7 +18,7 @@ export default defineConfig({
 /** Starts a server at a unix socket and returns its address. */
 function startServer(path: string): string {
   try {
-    Deno.removeSync(path); // of a server that has ended without doing so
+    Deno.removeSync(path); // left by a server that did not remove it
   } catch {
     // There was none.
   }

@@ -32,7 +32,7 @@ export default defineConfig({
     { name: "shop", match: { host: ["shop.example", "www.shop.example"] }, upstream: "shop" },
     {
       name: "pages",
-      // Reading only: everything else finds no route.
+      // Only GET and HEAD: other methods match no route.
       match: { host: "*.pages.example", method: ["GET", "HEAD"] },
       upstream: "pages",
       filters: [{

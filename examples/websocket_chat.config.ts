@@ -1,4 +1,4 @@
-// WebSockets: a chat of at most three for each address at the same time. The server chooses the subprotocol, and refuses clients that
+// WebSockets: a chat with at most three connections for each address. The server chooses the subprotocol, and refuses clients that
 // do not offer it.
 //
 //   deno run -A ../mod.ts websocket_chat.config.ts
@@ -16,12 +16,12 @@ export default defineConfig({
     servers: [startChat()],
     webSocket: { idleTimeout: "10m", pingInterval: "20s", maxMessageSize: "64KiB" },
   },
-  // A place is taken when a WebSocket is opened, and free again when it is closed.
+  // A WebSocket takes a permit when it opens and returns it when it closes.
   limiter: { key: "ip", algorithm: "concurrency", limit: 3 },
   gracePeriod: "5s",
 });
 
-/** Starts a server that tells everybody what anybody says, and returns its address. */
+/** Starts a server that sends each message to all clients, and returns its address. */
 function startChat(): string {
   const everybody = new Set<WebSocket>();
   const server = Deno.serve({ hostname: "127.0.0.1", port: 0, onListen: () => {} }, (request) => {
