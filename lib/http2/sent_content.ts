@@ -48,6 +48,8 @@ export class SentContent {
         const piece = await body.read();
         if (this.#stopped) return;
         if (piece === null) break;
+        // Nothing to send; and SETTINGS of the peer may have made its window negative.
+        if (piece.length === 0) continue;
         this.#piece = piece;
         this.#at = 0;
         this.#write();

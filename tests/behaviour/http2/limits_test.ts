@@ -341,3 +341,34 @@ Deno.test("HTTP/2 limits: an early response ends an upload, and the connection g
   }
   assertEquals([client.failure, client.goAway], [null, null]);
 });
+
+Deno.test("HTTP/2 limits: an empty piece of a filter is not sent, also if the client has taken back its window", async () => {
+  let controller!: ReadableStreamDefaultController<Uint8Array<ArrayBuffer>>;
+  const stream = new ReadableStream<Uint8Array<ArrayBuffer>>({ start: (made) => void (controller = made) });
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: LISTEN,
+    requestFilter: () => new Response(stream),
+  });
+  using connection = await proxy.connect();
+  const client = new RawHttp2(connection);
+  await connection.write(PREFACE);
+  const { SETTINGS, WINDOW_UPDATE, HEADERS, DATA, PING } = FRAME;
+  const windowOf = (size: number) => [0, SETTING.INITIAL_WINDOW_SIZE, ...uint32(size)];
+  await client.write(SETTINGS, 0, 0, windowOf(100));
+  await client.write(HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 1, GET);
+  controller.enqueue(new Uint8Array(100));
+  assertEquals((await client.until(DATA)).payload.length, 100);
+  await client.write(SETTINGS, 0, 0, windowOf(0));
+  await client.write(PING, 0, 0, new Uint8Array(8));
+  await client.until(PING);
+  controller.enqueue(new Uint8Array(0));
+  controller.enqueue(new Uint8Array(1).fill(7));
+  controller.close();
+  await client.write(PING, 0, 0, new Uint8Array(8));
+  await client.until(PING);
+  await client.write(WINDOW_UPDATE, 0, 1, uint32(200));
+  const { payload, flags } = await client.until(DATA);
+  assertEquals([[...payload], flags], [[7], 0]);
+  assertEquals((await client.until(DATA)).flags, FLAG.END_STREAM);
+});
