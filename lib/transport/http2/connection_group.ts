@@ -200,7 +200,8 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
       this.#meter?.opened(this.#parts.clock.now() - now);
       this.#connections.push(this.#open(socket, connectMs));
     }, (error: ProxyError) => {
-      this.#dials.delete(controller);
+      // Requests that came after the abort have a dial of their own.
+      if (!this.#dials.delete(controller)) return this.#notifyIfEmpty();
       this.#failWaiting(error);
     });
   }
@@ -233,8 +234,9 @@ export class ConnectionGroup implements ServerConnectionOwner, Disposable {
     const at = this.#waiting.indexOf(waiting);
     if (at >= 0) this.#waiting.splice(at, 1);
     if (this.#waiting.length > 0) return;
-    // Each dial removes itself when it has failed.
-    for (const controller of this.#dials) controller.abort(closedError(this.#peer));
+    const dials = [...this.#dials];
+    this.#dials.clear();
+    for (const controller of dials) controller.abort(closedError(this.#peer));
   }
 
   #stuckError(): UpstreamError {

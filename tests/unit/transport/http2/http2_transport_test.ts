@@ -650,6 +650,18 @@ Deno.test("h2: who waits for a connection is told of its own end: called off, or
   await assertRejects(() => calledOff, ClientGoneError);
 });
 
+Deno.test("h2: a request right behind one that was called off gets a connection of its own", async () => {
+  using bench = benchOf();
+  await using upstream = rawHttp2Upstream((http2) => http2.serve("ok"));
+  const cancellation = new Cancellation();
+  const peer = peerOf(upstream.address);
+  const calledOff = bench.send(peer, { cancellation });
+  cancellation.cancel(new ClientGoneError());
+  const next = bench.send(peer);
+  await assertRejects(() => calledOff, ClientGoneError);
+  assertEquals(await bodyText(await next), "ok:1");
+});
+
 Deno.test("h2: a header of the PROXY protocol stands in front, and a connection serves one client", async () => {
   using bench = benchOf();
   const heads: string[] = [];
