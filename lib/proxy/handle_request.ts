@@ -225,6 +225,8 @@ function redirectToHttps(stream: ClientStream, port: number, runtime: ExchangeRu
   const exchange = new Exchange(runtime, stream);
   try {
     makeState(exchange);
+    // The target of OPTIONS or CONNECT may be no path, and would become a part of the host.
+    if (!exchange.target.startsWith("/")) throw new RequestError("Only requests for a path are redirected");
     const headers = new HeaderFields();
     const portPart = port === 443 ? "" : `:${port}`;
     headers.list.push("location", `https://${hostName(exchange.host)}${portPart}${exchange.target}`);

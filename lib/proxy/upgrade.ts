@@ -33,8 +33,10 @@ export function readUpgrade(stream: ClientStream): UpgradeOffer | null {
   return passed.length === 0 ? null : { protocol: passed.join(", "), webSocket: null };
 }
 
-function readWebSocket({ method, headers, tunnelsRaw }: ClientStream): UpgradeOffer["webSocket"] {
+function readWebSocket({ method, headers, tunnelsRaw, body }: ClientStream): UpgradeOffer["webSocket"] {
   if (method !== "GET") throw new RequestError(`A WebSocket is opened by GET, received ${method}`);
+  // A server that switches before the end of the content would get it between the frames.
+  if (body !== null) throw new RequestError("A WebSocket is opened by a request without content");
   if (headers.get("sec-websocket-version") !== "13") {
     throw new RequestError("The version of a WebSocket must be 13", 426, {
       "sec-websocket-version": "13",

@@ -146,6 +146,15 @@ Deno.test("Listener with redirect goes on when newContext fails", async () => {
   assertEquals((await proxy.seen.untilEntries(1)).error, "proxy_internal_error");
 });
 
+Deno.test("Listener with redirect makes no host of a target that is no path", async () => {
+  await using proxy = await startProxy({
+    upstreams: ["127.0.0.1:1"],
+    listen: { hostname: "127.0.0.1", port: 0, redirect: "https" },
+  });
+  const answer = await proxy.ask("OPTIONS *", ["Host: shop.example"]);
+  assertEquals([answer.status, answer.field("location")], [400, undefined]);
+});
+
 Deno.test("Listener with redirect is not fooled by a hostile Host", async () => {
   await using upstream = startUpstream();
   await using proxy = await startProxy({

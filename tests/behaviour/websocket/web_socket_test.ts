@@ -294,6 +294,24 @@ Deno.test("proxy refuses bad handshakes of clients", {
   assertEquals(upstream.requests, 0);
 });
 
+Deno.test("proxy refuses a handshake with content, which would come between the frames", {
+  ignore: !engineCan("upgrades"),
+}, async () => {
+  await using server = rawUpstream(async (connection) => {
+    const head = await connection.readHead();
+    const key = /^sec-websocket-key: *(\S+)/im.exec(head!)![1]!;
+    await connection.write(switching(await acceptOf({ fields: [["sec-websocket-key", key]] })));
+    await connection.untilClosed();
+  });
+  await using proxy = await startProxy({ upstreams: [server.address] });
+  for (const framing of ["Content-Length: 9", "Transfer-Encoding: chunked"]) {
+    using client = await proxy.connect();
+    await client.write(upgradeHead([framing]));
+    assertEquals((await readAnswer(client)).status, 400);
+  }
+  assertEquals(server.opened, 0);
+});
+
 Deno.test("proxy answers 502 to a server that has switched to something else", async () => {
   const accepts: ((accept: string) => string)[] = [
     () => switching("bm9uc2Vuc2U="),
