@@ -23,8 +23,10 @@ interface ServerMonitorInit extends LoadBalancerInit {
   onFollowed?: () => void;
 }
 
-/** How often the supervisor reads changes by workers, in milliseconds. */
-const FOLLOW_MS = 20;
+/** How long the supervisor collects changes by workers before it reads them, in milliseconds. */
+const FOLLOW_MS = 10;
+/** How often it reads without a notice, in milliseconds. */
+const POLL_MS = 1000;
 
 /**
  * Begins slow start when a server becomes healthy or recovers from an ejection, and ends an ejection early when a check
@@ -37,7 +39,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   readonly #checker: HealthChecker | null;
   readonly #remoteChecks: RemoteChecks | null;
   readonly #worker: boolean;
-  #followTimer: Disposable | null = null;
+  #following: Disposable | null = null;
 
   constructor(init: ServerMonitorInit) {
     const { pool, clock, slowStart = null, ejection = resolveEjection(), worker = false } = init;
@@ -69,6 +71,8 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   /** Reacts to changes by workers, which only change numbers in shared memory. */
   #followWorkers(pool: Pool, shared: SharedServers, { clock, onFollowed }: ServerMonitorInit): void {
     let { changes, looks } = shared;
+    let timer: Disposable;
+    let isSoon = false;
     const follow = (): void => {
       const changed = changes !== shared.changes;
       const isCheckRequested = looks !== shared.looks;
@@ -77,9 +81,22 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
       if (isCheckRequested) this.#checker?.lookAgain([]);
       pool.sweep();
       onFollowed?.();
-      this.#followTimer = clock.setTimer(follow, FOLLOW_MS);
+      isSoon = false;
+      timer = clock.setTimer(follow, POLL_MS);
     };
-    this.#followTimer = clock.setTimer(follow, FOLLOW_MS);
+    timer = clock.setTimer(follow, POLL_MS);
+    const subscription = shared.follow(() => {
+      if (isSoon) return;
+      isSoon = true;
+      timer[Symbol.dispose]();
+      timer = clock.setTimer(follow, FOLLOW_MS);
+    });
+    this.#following = {
+      [Symbol.dispose](): void {
+        subscription[Symbol.dispose]();
+        timer[Symbol.dispose]();
+      },
+    };
   }
 
   /** Takes over the state of servers that are in both pools. */
@@ -149,7 +166,7 @@ export class ServerMonitor implements Disposable, AsyncDisposable {
   }
 
   [Symbol.dispose](): void {
-    this.#followTimer?.[Symbol.dispose]();
+    this.#following?.[Symbol.dispose]();
     this.#remoteChecks?.[Symbol.dispose]();
     this.#checker?.[Symbol.dispose]();
     this.ejection?.[Symbol.dispose]();

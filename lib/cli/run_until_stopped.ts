@@ -97,7 +97,12 @@ export async function runUntilStopped(
   );
   const server = await starting;
   supervisor?.ready();
-  using _load = !demoLoad ? null : new DemoLoad(server.addresses[0]!, clock, random);
+  using _load = !demoLoad
+    ? null
+    : await DemoLoad.begin(server.addresses, config, clock, random).catch((error) => {
+      reportStrayError(log, error, "--demo-load");
+      return null;
+    });
   using _watch = !watch ? null : new FileWatch({
     files: program.files,
     texts: () => program.texts,
@@ -160,21 +165,64 @@ const WITHOUT_APPID = 0.4;
 const PATHS = ["/", "/orders", "/orders/17", "/search?q=shoes", "/login"];
 const TIMEOUT_MS = 10_000;
 
+/** The client that sends the requests: of the runtime's `fetch`, none could ignore the names in a certificate. */
+type Client = Pick<typeof import("node:http"), "request" | "Agent">;
+
+/** How {@linkcode DemoLoad} connects to a listener. */
+type DemoTarget = { readonly socketPath: string } | {
+  readonly host: string;
+  readonly port: number;
+  readonly servername?: string;
+  readonly rejectUnauthorized?: boolean;
+};
+
 /** Sends requests to a listener of the proxy until it is disposed. */
 class DemoLoad implements Disposable {
-  readonly #url: string;
+  readonly #client: Client;
+  readonly #target: DemoTarget;
+  readonly #agent: InstanceType<Client["Agent"]>;
   readonly #clock: Clock;
   readonly #random: Random;
   readonly #ended = new AbortController();
   #timer: Disposable | null = null;
 
-  /** @param address of a listener without TLS, as `host:port` */
-  constructor(address: string, clock: Clock, random: Random) {
-    // A wildcard means every address of this machine; requests need a specific one.
-    this.#url = `http://${address.replace(/^(?:0\.0\.0\.0|\[::\]):/, "127.0.0.1:")}`;
+  private constructor(client: Client, target: DemoTarget, clock: Clock, random: Random) {
+    this.#client = client;
+    this.#agent = new client.Agent({ keepAlive: true });
+    this.#target = target;
     this.#clock = clock;
     this.#random = random;
     this.#schedule();
+  }
+
+  /**
+   * Begins with the first listener that accepts such requests.
+   *
+   * @throws {Error} when there is none
+   */
+  static async begin(
+    addresses: readonly string[],
+    { listen }: ResolvedConfig,
+    clock: Clock,
+    random: Random,
+  ): Promise<DemoLoad> {
+    const index = listen.findIndex(({ redirectPort, proxyProtocol, tls }) =>
+      redirectPort === undefined && proxyProtocol === undefined && tls?.clientCertificates?.mode !== "require"
+    );
+    if (index < 0) {
+      throw new Error("every listener redirects, or needs a PROXY header or a certificate of the client");
+    }
+    const { unix, hostname, tls } = listen[index]!;
+    const client = await import(tls === undefined ? "node:http" : "node:https");
+    if (unix !== undefined) return new DemoLoad(client, { socketPath: unix }, clock, random);
+    // A wildcard means every address of this machine; requests need a specific one.
+    const host = hostname === "0.0.0.0" || hostname === "::" ? "127.0.0.1" : hostname;
+    const port = Number(addresses[index]!.split(":").at(-1));
+    if (tls === undefined) return new DemoLoad(client, { host, port }, clock, random);
+    const name = tls.certificates[0]?.names?.[0]?.replace(/^\*/, "www");
+    // The certificate is the proxy's own, and need not be trusted by this machine.
+    const trust = { rejectUnauthorized: false, ...(name === undefined ? {} : { servername: name }) };
+    return new DemoLoad(client, { host, port, ...trust }, clock, random);
   }
 
   #schedule(): void {
@@ -194,17 +242,21 @@ class DemoLoad implements Disposable {
     const client = CLIENTS[Math.floor(random() ** 2 * CLIENTS.length)]!;
     const headers: Record<string, string> = random() < WITHOUT_APPID ? {} : { appid: client };
     const signal = AbortSignal.any([this.#ended.signal, AbortSignal.timeout(TIMEOUT_MS)]);
-    fetch(this.#url + path, { headers, redirect: "manual", signal })
-      .then((response) => response.body?.cancel())
+    this.#client.request({ ...this.#target, agent: this.#agent, path, headers, signal })
+      .on("response", (response) => response.on("error", ignore).resume())
       // The proxy itself shows failures.
-      .catch(() => {});
+      .on("error", ignore)
+      .end();
   }
 
   [Symbol.dispose](): void {
     this.#timer?.[Symbol.dispose]();
     this.#ended.abort();
+    this.#agent.destroy();
   }
 }
+
+function ignore(): void {}
 
 // Notifies systemd of the program's state (sd_notify), for units of `Type=notify`.
 

@@ -385,6 +385,8 @@ export class Pool implements Disposable {
     this.#leaving.delete(server);
     this.#call("onRemoved", server);
     resolve();
+    // The supervisor waits for the last request of every process.
+    if (server.cells !== null && this.state.shared!.process !== 0) this.state.shared!.changed();
   }
 
   /**

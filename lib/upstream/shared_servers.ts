@@ -91,9 +91,26 @@ export class SharedServers {
     return this.#words[HEADER.changes]!;
   }
 
+  /** Called after this process has recorded a change or requested extra checks, so that others need not poll. */
+  onChange: (() => void) | null = null;
+
   /** Records a change. */
   changed(): void {
     Atomics.add(this.#words, HEADER.changes, 1);
+    if (this.onChange !== null) this.onChange();
+  }
+
+  readonly #followers = new Set<() => void>();
+
+  /** In the supervisor: calls back after each {@linkcode notify}, until the result is disposed. */
+  follow(follower: () => void): Disposable {
+    this.#followers.add(follower);
+    return { [Symbol.dispose]: () => void this.#followers.delete(follower) };
+  }
+
+  /** In the supervisor: a process has recorded changes. */
+  notify(): void {
+    for (const follower of this.#followers) follower();
   }
 
   /** Number of requests for extra checks of unhealthy servers. */
@@ -104,6 +121,7 @@ export class SharedServers {
   /** Requests the supervisor to check unhealthy servers. */
   look(): void {
     Atomics.add(this.#words, HEADER.looks, 1);
+    if (this.onChange !== null) this.onChange();
   }
 
   /**

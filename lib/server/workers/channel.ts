@@ -89,6 +89,8 @@ export type FromWorker =
   | { readonly kind: "event"; readonly event: ProxyEvent }
   | { readonly kind: "access"; readonly entry: AccessEntry }
   | { readonly kind: "keys"; readonly keys: readonly NamedKey[] }
+  /** The state of servers in shared memory has changed, or unhealthy ones are to be checked. */
+  | { readonly kind: "changed" }
   | { readonly kind: "stopped"; readonly abandonedRequests: number };
 
 /** Distinguishes messages from lines that a worker's runtime may write to `stderr`. */

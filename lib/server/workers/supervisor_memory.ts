@@ -38,6 +38,7 @@ export class SupervisorMemory implements SupervisorParts {
   constructor() {
     this.#servers = createSharedMemory(SHARED_SERVERS_BYTES);
     this.servers = new SharedServers(this.#servers.buffer, 0);
+    this.servers.onChange = () => this.servers.notify();
     this.overload = this.servers.cells(this.servers.allocate());
     this.#metrics = createSharedMemory(SHARED_METRICS_BYTES);
     this.#ledgers = createSharedMemory(LEDGER_BYTES * MAX_PROCESSES);

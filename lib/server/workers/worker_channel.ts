@@ -133,6 +133,9 @@ export class InheritedParts implements WorkerParts, Disposable {
   /** Reports that a configuration is ready, and waits for commit or cancel. */
   #confirm: (() => Promise<void>) | null = null;
   #beat: Disposable | null = null;
+  /** Whether servers have changed since the last message about that was begun. */
+  #unannounced = false;
+  #announcing = false;
 
   constructor(start: StartMessage, channel: WorkerChannel) {
     const { process, instanceId, overloadSlot } = start;
@@ -144,11 +147,24 @@ export class InheritedParts implements WorkerParts, Disposable {
     this.#chunks = new MetricChunks(this.#memoryOf(start.metrics), process);
     this.instanceId = instanceId;
     this.servers = new SharedServers(this.#memoryOf(start.servers), process);
+    this.servers.onChange = () => void this.#announce();
     this.overload = this.servers.cells(overloadSlot);
   }
 
   get reload(): number {
     return this.#reload;
+  }
+
+  /** Announces changes of servers to the supervisor, one message at a time. */
+  async #announce(): Promise<void> {
+    this.#unannounced = true;
+    if (this.#announcing) return;
+    this.#announcing = true;
+    while (this.#unannounced) {
+      this.#unannounced = false;
+      await this.#channel.sendAndWait({ kind: "changed" });
+    }
+    this.#announcing = false;
   }
 
   table(): ArrayBuffer | null {

@@ -22,6 +22,8 @@ interface WorkerReports {
   /** The list of its series in shared memory. */
   series(series: readonly ListedSeries[]): void;
   event(event: ProxyEvent): void;
+  /** It has changed the state of servers. */
+  changed(): void;
   access(entry: AccessEntry): void;
   /** Names of the keys that have used most of their limits. */
   keys(keys: readonly NamedKey[]): void;
@@ -235,6 +237,8 @@ export class WorkerProcess {
         this.#keysRequested?.resolve();
         this.#keysRequested = null;
         return;
+      case "changed":
+        return this.#reports.changed();
       case "event":
         return this.#reports.event(message.event);
       case "access":

@@ -207,6 +207,7 @@ export class Workers {
     return new WorkerProcess(child, message, {
       series: (series) => this.#memory.metrics.set(message.process, series),
       keys: (keys) => this.#plane!.adoptKeys(keys),
+      changed: () => this.#memory.servers.notify(),
       event: (event) => {
         if (event.kind !== "certificate") return observer.event(event);
         this.#certificates.take(message.process, event, this.#group?.serving ?? []);
@@ -257,6 +258,8 @@ export class Workers {
   #release(process: number): void {
     this.#certificates.forget(process, this.#group?.serving ?? []);
     this.#memory.servers.release(process);
+    // It may have ended before it could report its last changes.
+    this.#memory.servers.notify();
     this.#plane?.giveBackPermits(this.#memory.ledgerOf(process));
     this.#memory.metrics.retire(process, this.#plane?.counted?.registry ?? null);
     this.#numbers.push(process);

@@ -486,3 +486,21 @@ Deno.test("lbproxy simulate prints a table, or JSON, and exits 0", async () => {
     stderr: "Cannot replay none.jsonl: there is no such file\n",
   });
 });
+
+Deno.test("--demo-load sends requests to a listener of any kind", async () => {
+  await using upstream = startUpstream("a");
+  await using files = await certificateFiles(["*.demo.example"]);
+  const certificate = `{ cert: "${files.cert}", key: "${files.key}", names: ["*.demo.example"] }`;
+  const places = [
+    `{ hostname: "127.0.0.1", port: 0, tls: { certificates: [${certificate}], unknownNames: "refuse" } }`,
+    `"unix:" + import.meta.dirname + "/demo.sock"`,
+    `[{ hostname: "127.0.0.1", port: 0, redirect: "https" }, "127.0.0.1:0"]`,
+  ];
+  for (const listen of places) {
+    await using folder = await ProgramFolder.with({
+      "proxy.config.ts": `export const upstreams = ["${upstream.address}"]; export const listen = ${listen};`,
+    });
+    await using program = folder.start(["--demo-load"], ["-A"]);
+    await program.stdoutMatch(/access GET "\/\S*" 200/);
+  }
+});

@@ -50,7 +50,15 @@ Deno.test("WorkerGroup tries again when a process cannot be started, and does no
   const clock = new FakeClock();
   const events: ProxyEvent<"worker_ended">[] = [];
   const { promise: started, resolve } = Promise.withResolvers<void>();
-  const reports = { series() {}, event() {}, access() {}, keys() {}, accessLines() {}, stray() {} };
+  const reports = {
+    series() {},
+    event() {},
+    access() {},
+    keys() {},
+    accessLines() {},
+    changed() {},
+    stray() {},
+  };
   const workers: WorkerProcess[] = [];
   let broken = false;
   const group = new WorkerGroup({
