@@ -42,6 +42,8 @@ const DIFFERENT: Readonly<Record<string, string>> = {
   "proxy chooses by least-connections":
     "servers with as many requests each take turns in every worker for itself",
   "HTTP/2: connections above those of a client": OWN_CONNECTIONS,
+  "HTTP/2: a connection more than a client may have": OWN_LIMITS,
+  "TLS: 600 made-up names look no more than 64 certificates": "each worker looks certificates up for itself",
   "a server of HTTP/2 that refuses a WebSocket": OWN_CONNECTIONS,
   "Client limits: a proxy that is full stops": OWN_LIMITS,
   "Client limits: connections of one client": OWN_LIMITS,
