@@ -2,7 +2,7 @@
 
 import { FilterError } from "../core/errors.ts";
 import type { FilteredContent, Filters, ProxyResponse } from "../filter/filters.ts";
-import { type Body, streamOf } from "../http/message.ts";
+import { type Body, sendsContent, streamOf } from "../http/message.ts";
 import type { HeaderFields } from "../http/header_fields.ts";
 import type { ServerResponse } from "../transport/transport.ts";
 import { announceLimits } from "./admit_request.ts";
@@ -71,6 +71,7 @@ async function filterHead(exchange: Exchange, response: ServerResponse): Promise
   let { body }: { body: Body | null } = response;
   if (responseBodyFilter !== undefined) body = await filterContent(exchange, head, body, responseBodyFilter);
   sendResponse(exchange, response, head, body);
+  if (body !== null && !sendsContent(exchange.method, head.status)) body.cancel();
 }
 
 /** A head that functions of the configuration may keep: it stays unchanged when the connection is reused. */

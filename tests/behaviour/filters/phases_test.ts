@@ -281,6 +281,20 @@ Deno.test("proxy closes the content of a filter whose answer has none for the cl
   assertEquals(made.length, 2);
 });
 
+Deno.test("proxy closes the content of responseBodyFilter when its status has none", async () => {
+  await using upstream = startUpstream();
+  const { content, closed } = opened();
+  await using proxy = await startProxy({
+    upstreams: [upstream.address],
+    responseBodyFilter: (_body, _ctx, response) => {
+      response.status = 204;
+      return content;
+    },
+  });
+  assertEquals((await proxy.ask()).status, 204);
+  await closed;
+});
+
 for (const [kind, give] of kinds) {
   Deno.test(`proxy closes the content of a filter when a later one fails, ${kind}`, async () => {
     await using upstream = startUpstream();
