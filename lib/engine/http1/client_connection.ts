@@ -217,7 +217,8 @@ export class ClientConnection implements ListedConnection, ClientStream, Content
     if (this.#context.sniffsHttp2 && this.#requests === 0 && this.#refusal === null && this.#isHttp2()) {
       return;
     }
-    if (this.#state === "idle") this.#beginHead(at);
+    // The first request may have begun before this read, with bytes that could have begun HTTP/2.
+    if (this.#state === "idle") this.#beginHead(this.#requests === 0 ? 0 : at);
     this.#readHead();
   };
 

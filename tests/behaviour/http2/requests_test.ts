@@ -334,3 +334,21 @@ Deno.test("HTTP/2: a connection more than a client may have is closed, also if i
   await second.closed;
   assertEquals((await first.ask("/").response()).status, 200);
 });
+
+Deno.test("HTTP/2: a request of HTTP/1.1 whose first bytes could begin HTTP/2 is read from its first byte", async () => {
+  await using upstream = startUpstream();
+  await using proxy = await startProxy({ upstreams: [upstream.address], listen: PLAIN });
+  const requests = ["POST", "PUT", "PROPFIND", "PRI"].flatMap((method) =>
+    [1, 2, 3].map((first) => ({ method, first }))
+  );
+  for (const { method, first } of requests) {
+    using connection = await proxy.connect();
+    const request = `${method} / HTTP/1.1\r\nHost: h\r\nContent-Length: 0\r\n\r\n`;
+    await connection.write(request.slice(0, first));
+    // Each piece in a read of its own.
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    await connection.write(request.slice(first));
+    assertEquals((await connection.readUntil("\r\n"))?.trim(), "HTTP/1.1 200 OK", `${method} ${first}`);
+  }
+  assertEquals(upstream.seen.map(({ method }) => method), requests.map(({ method }) => method));
+});
