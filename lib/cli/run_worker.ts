@@ -148,14 +148,19 @@ class Reloads {
     const decision = this.#decision = Promise.withResolvers<void>();
     // The supervisor may cancel before the promise is awaited; without this, the rejection would be unhandled.
     decision.promise.catch(() => {});
+    this.#channel.send({ kind: "loading", id });
+    // An earlier reload that was cancelled may still load: it must not take this one's places, or its commit.
+    this.#reloading = this.#reloading.then(() => this.#reload(message, decision.promise));
+  }
+
+  async #reload(message: PrepareMessage, decision: Promise<void>): Promise<void> {
+    const { id } = message;
     this.#shared.prepare(message, () => {
       this.#channel.send({ kind: "prepared", id });
-      return decision.promise;
+      return decision;
     });
-    this.#channel.send({ kind: "loading", id });
-    this.#reloading = this.#server.reload().then(({ applied, problems }) => {
-      if (!applied) this.#channel.send({ kind: "rejected", id, problems });
-    });
+    const { applied, problems } = await this.#server.reload();
+    if (!applied) this.#channel.send({ kind: "rejected", id, problems });
   }
 
   /**

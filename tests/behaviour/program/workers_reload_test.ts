@@ -49,6 +49,15 @@ class ReloadedWorkers implements AsyncDisposable {
     await Deno.writeTextFile(`${this.#folder.path}/${name}`, text);
   }
 
+  /** Whether its folder has this file or folder. */
+  has(name: string): boolean {
+    try {
+      return Deno.statSync(`${this.#folder.path}/${name}`) !== null;
+    } catch {
+      return false;
+    }
+  }
+
   /** The processes: the one that looks after the workers comes first. */
   pids(): readonly number[] {
     const { pid } = this.program;
@@ -330,4 +339,53 @@ Deno.test("a worker that is one too many and does not respond is killed", async 
   await workers.reload(shownWorkers(gate.upstream.address, 1) + short);
   Deno.kill(second, "SIGSTOP");
   await untilTrue("the worker has ended", () => !workers.pids().includes(second));
+});
+
+/** Responds with a number; loads in workers as this code says. */
+function numbered(address: string, number: number, loading = ""): string {
+  return `export const upstreams = ["${address}"];
+    export const filters = [{ requestFilter: () => new Response("${number}") }];
+    const isFirst = (name) => {
+      try {
+        Deno.mkdirSync(import.meta.dirname + "/" + name);
+        return true;
+      } catch {
+        return false;
+      }
+    };
+    const until = async (name) => {
+      console.error("loads " + name);
+      while (true) {
+        try {
+          Deno.statSync(import.meta.dirname + "/" + name);
+          return;
+        } catch {
+          await new Promise((resolve) => setTimeout(resolve, 5));
+        }
+      }
+    };
+    if (Deno.args.includes("--worker-process")) { ${loading} }`;
+}
+
+Deno.test("a worker never serves a configuration that another one refused, even if it still loads it at the next reload", async () => {
+  await using upstream = startUpstream("a");
+  const { address } = upstream;
+  await using workers = await ReloadedWorkers.start(numbered(address, 1));
+  const port = await workers.port();
+  await workers.write(
+    numbered(address, 2, `if (isFirst("refused")) throw new Error("no"); await until("second");`),
+  );
+  await workers.program.stderrMatch(/loads second\n/);
+  await workers.program.stderrMatch(/Configuration not loaded \(SIGHUP\)/);
+  // The other worker loads this one at once; the slow one only when the test lets it.
+  await workers.write(numbered(address, 3, `if (!isFirst("loaded")) await until("third");`));
+  const ask = async () =>
+    new Set((await Promise.all(Array(16).fill(port).map((at) => askAt(at)))).map(({ text }) => text));
+  await untilTrue("a worker has loaded the third", () => workers.has("loaded"));
+  await workers.writeFile("second", "");
+  await workers.program.stderrMatch(/loads third\n/);
+  assertEquals(await ask(), new Set(["1"]));
+  await workers.writeFile("third", "");
+  await workers.program.stderrMatch(/Configuration 2 is in use \(SIGHUP\)/);
+  assertEquals(await ask(), new Set(["3"]));
 });
