@@ -199,7 +199,12 @@ function composeResponseFilters(filters: readonly ResponseFilter[]): ResponseFil
 
 /** Cancels the content of a response that is not sent, which may hold a file or a connection. */
 function drop(made: Response | null): void {
-  made?.body?.cancel().catch(() => {});
+  if (made !== null && made.body !== null) dropContent(made.body);
+}
+
+function dropContent(content: ReadableStream): void {
+  // One that is being read is cancelled by its reader.
+  content.cancel().catch(() => {});
 }
 
 /** Composes body filters: each reads the content of the previous one. */
@@ -210,11 +215,22 @@ function composeBodyFilters<Rest extends readonly unknown[]>(
     let latest = made;
     for (let i = from; i < filters.length; i++) {
       const current = latest === undefined ? body : latest instanceof ReadableStream ? latest : latest.body;
-      const result = filters[i]!(current, ...rest);
+      let result: FilteredContent | Promise<FilteredContent>;
+      try {
+        result = filters[i]!(current, ...rest);
+      } catch (error) {
+        if (current !== body) dropContent(current);
+        throw error;
+      }
       if (result instanceof Promise) {
         const before = latest;
-        return result.then((late): FilteredContent | Promise<FilteredContent> =>
-          run(i + 1, contentAfter(before, late), body, rest)
+        return result.then(
+          (late): FilteredContent | Promise<FilteredContent> =>
+            run(i + 1, contentAfter(before, late), body, rest),
+          (error) => {
+            if (current !== body) dropContent(current);
+            throw error;
+          },
         );
       }
       latest = contentAfter(latest, result);

@@ -304,6 +304,11 @@ for (const [kind, give] of kinds) {
       made.push(closed);
       return give(new Response(content));
     };
+    const makeContent = () => {
+      const { content, closed } = opened();
+      made.push(closed);
+      return give(content);
+    };
     const fail = () => kind === "later" ? Promise.reject(new Error("x")) : failNow();
     const failNow = (): never => {
       throw new Error("x");
@@ -313,13 +318,14 @@ for (const [kind, give] of kinds) {
       [{ upstreamResponseFilter: make, responseFilter: fail }],
       [{ responseFilter: fail }, { responseFilter: make }],
       [{ responseFilter: wrong }, { responseFilter: make }],
+      [{ responseBodyFilter: fail }, { responseBodyFilter: makeContent }],
     ];
     for (const filters of sets) {
       await using proxy = await startProxy({ upstreams: [upstream.address], filters });
       assertEquals((await proxy.ask()).status, 500);
     }
     await Promise.all(made);
-    assertEquals(made.length, 3);
+    assertEquals(made.length, 4);
   });
 }
 
