@@ -95,7 +95,15 @@ export async function runUntilStopped(
     "SIGUSR2",
     () => void starting.then((server) => server.reopenLog()).catch(() => {}),
   );
-  const server = await starting;
+  const server = await starting.catch((error) => {
+    // A terminal or service manager sends its signal also to starting workers, which cannot ignore it yet.
+    if (stopping) return null;
+    throw error;
+  });
+  if (server === null) {
+    await flushWithin(log, FLUSH_MS);
+    return 0;
+  }
   supervisor?.ready();
   using _load = !demoLoad
     ? null

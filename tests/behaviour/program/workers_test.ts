@@ -581,6 +581,17 @@ Deno.test("one of the workers serves a socket of the file system, and so does th
   assertEquals([all.has(next), (await findPids(port, 3)).has(next)], [false, true]);
 });
 
+Deno.test("the program ends with code 0 when a terminal interrupts it and workers that are starting", async () => {
+  await using workers = await Workers.start(`export const upstreams = ["127.0.0.1:1"];`, 2);
+  const { pid } = workers.program;
+  const children = () => Deno.readTextFileSync(`/proc/${pid}/task/${pid}/children`).trim();
+  await untilTrue("the program has started a worker", () => children() !== "");
+  workers.program.kill("SIGINT");
+  for (const child of children().split(" ")) Deno.kill(Number(child), "SIGINT");
+  const { code, stderr } = await workers.program.ended;
+  assertEquals([code, stderr], [0, ""]);
+});
+
 Deno.test("workers end at once with the program at a second signal", async () => {
   await using gate = new Gate();
   await using workers = await Workers.start(`export const upstreams = ["${gate.upstream.address}"];`, 2);
