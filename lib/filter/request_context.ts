@@ -116,8 +116,8 @@ export interface RequestContext<State = unknown> extends KeySource {
   /** Writes to the proxy's log, with the id of the request. */
   readonly log: RequestLog;
   /**
-   * Aborted when the response is no longer needed, because the client has disconnected or the proxy stops. Made at the
-   * first use, which costs as much as a fast request.
+   * Aborted when the response is no longer needed, because the client has disconnected or the proxy stops, and when
+   * `timeouts.total` ends the wait for a filter. Made at the first use, which costs as much as a fast request.
    */
   readonly signal: AbortSignal;
   /** `false` forbids sending the request to another server after a failure; `true` lets the proxy decide again. */

@@ -54,7 +54,12 @@ export async function awaitFilter<Result>(
 ): Promise<Result> {
   const { runtime, cancellation, timeouts: { totalMs }, startedAt } = exchange;
   const { promise, resolve, reject } = Promise.withResolvers<Result>();
-  using deadline = runtime.wheel.deadline(() => reject(new TotalTimeoutError(exchange)));
+  using deadline = runtime.wheel.deadline(() => {
+    const error = new TotalTimeoutError(exchange);
+    reject(error);
+    // Nobody waits any longer for what the filter does.
+    exchange.abortSignal(error);
+  });
   if (isFinal) deadline.set(FINAL_REPLY_MS);
   else deadline.set(totalMs, startedAt);
   if (cancellation.cancelled && !isFinal) reject(cancellation.reason);

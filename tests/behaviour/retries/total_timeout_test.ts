@@ -226,3 +226,23 @@ for (const phase of ["upstreamResponseFilter", "responseFilter", "responseBodyFi
     );
   }
 }
+
+eachTransport(
+  "timeouts.total aborts the signal of the filter that it does not wait for any longer",
+  async (start) => {
+    await using upstream = recordingUpstream(OK);
+    const aborted = Promise.withResolvers<unknown>();
+    await using proxy = await start({
+      upstreams: { servers: [upstream.address], timeouts: { total: "50ms" } },
+      requestFilter: (_request, { signal }) =>
+        new Promise((_, reject) => {
+          signal.addEventListener("abort", () => {
+            aborted.resolve(signal.reason.code);
+            reject(signal.reason);
+          });
+        }),
+    });
+    assertEquals((await proxy.ask()).status, 504);
+    assertEquals(await aborted.promise, "http_response_timeout");
+  },
+);
