@@ -75,7 +75,13 @@ export async function main(args: readonly string[], io: Io): Promise<number> {
 async function run(options: RunOptions, io: Io): Promise<number> {
   const { source, check } = options;
   using program = new ProgramConfig(options);
-  const { config, unread, doubts, sources } = await program.load();
+  // Without listeners these signals would end the process. What SIGHUP asks for before the start is to load again.
+  let hungUp = false;
+  using _hangUp = io.onSignal("SIGHUP", () => hungUp = true);
+  using _reopen = io.onSignal("SIGUSR2", () => {});
+  let loaded = await program.load();
+  for (; hungUp && !check; loaded = await program.load()) hungUp = false;
+  const { config, unread, doubts, sources } = loaded;
   if (!check) {
     return await runUntilStopped(program, { config, unread, doubts, sources }, options, io);
   }

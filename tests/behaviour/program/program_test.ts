@@ -487,6 +487,32 @@ Deno.test("lbproxy simulate prints a table, or JSON, and exits 0", async () => {
   });
 });
 
+Deno.test("SIGHUP and SIGUSR2 do not end a program that still loads its configuration, and SIGHUP loads it again", async () => {
+  await using upstream = startUpstream("a");
+  await using folder = await ProgramFolder.with({
+    "proxy.config.ts": configFor(
+      upstream.address,
+      `
+      console.error("loads the first");
+      await new Promise((resolve) => setTimeout(resolve, 500));`,
+    ),
+  });
+  await using program = folder.start(["proxy.config.ts"]);
+  await program.stderrMatch(/loads the first\n/);
+  await Deno.writeTextFile(
+    `${folder.path}/proxy.config.ts`,
+    configFor(
+      upstream.address,
+      `
+    console.error("loads the second");`,
+    ),
+  );
+  program.kill("SIGUSR2");
+  program.kill("SIGHUP");
+  await program.address();
+  await program.stderrMatch(/loads the second\n/);
+});
+
 Deno.test("--demo-load sends requests to a listener of any kind", async () => {
   await using upstream = startUpstream("a");
   await using files = await certificateFiles(["*.demo.example"]);
