@@ -23,6 +23,8 @@ interface InheritedTable extends InheritedMemory {
 /** The first message to a worker. */
 export interface StartMessage {
   readonly kind: "start";
+  /** Marks the messages of the worker. */
+  readonly token: string;
   /** Number of the process. */
   readonly process: number;
   /** Number of the configuration to serve; 0 is the first. */
@@ -93,22 +95,44 @@ export type FromWorker =
   | { readonly kind: "changed" }
   | { readonly kind: "stopped"; readonly abandonedRequests: number };
 
-/** Distinguishes messages from lines that a worker's runtime may write to `stderr`. */
+/** Begins a message. */
 const MARK = "\x1e";
 
-/** Encodes a message as a line. `Infinity` is encoded as an object, because JSON has none. */
-export function writeMessage(message: ToWorker | FromWorker): Uint8Array {
+/**
+ * Encodes a message as a line. `Infinity` is encoded as an object, because JSON has none.
+ *
+ * @param token known only to the supervisor and this worker
+ */
+export function writeMessage(message: ToWorker | FromWorker, token = ""): Uint8Array {
   const text = JSON.stringify(message, (_, value) => value === Infinity ? { $: "Infinity" } : value);
-  return new TextEncoder().encode(`${MARK}${text}\n`);
+  return new TextEncoder().encode(`${MARK}${token}${text}\n`);
 }
 
-/** Decodes a line; `null` if it is not a message: code of the configuration may write any text to `stderr`. */
-export function readMessage<Message extends ToWorker | FromWorker>(line: string): Message | null {
-  if (!line.startsWith(MARK)) return null;
+/** A line: text that is no message, and the message behind it. */
+interface ReadLine<Message> {
+  readonly text: string;
+  readonly message: Message | null;
+}
+
+/**
+ * Decodes a line. Code of the configuration may write any text to `stderr`, also what clients have sent, and text without a line
+ * end before a message. Only a text with the token is a message.
+ */
+export function readMessage<Message extends ToWorker | FromWorker>(
+  line: string,
+  token = "",
+): ReadLine<Message> {
+  const mark = `${MARK}${token}`;
+  const at = line.indexOf(mark);
+  if (at < 0) return { text: line, message: null };
   try {
-    return JSON.parse(line.slice(1), (_, value) => value?.$ === "Infinity" ? Infinity : value);
+    const message = JSON.parse(
+      line.slice(at + mark.length),
+      (_, value) => value?.$ === "Infinity" ? Infinity : value,
+    );
+    return { text: line.slice(0, at), message };
   } catch {
-    return null;
+    return { text: line, message: null };
   }
 }
 

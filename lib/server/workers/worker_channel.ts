@@ -40,6 +40,7 @@ export class WorkerChannel {
   readonly #stderr: Pick<ByteSink, "write">;
   #writing: Promise<void> = Promise.resolve();
   #queued = 0;
+  #token = "";
 
   constructor(stdin: ReadableStream<Uint8Array>, stderr: Pick<ByteSink, "write">) {
     this.messages = readMessages(stdin);
@@ -49,7 +50,9 @@ export class WorkerChannel {
   /** Waits for the first message. */
   async start(): Promise<StartMessage> {
     const { value } = await this.messages.next();
-    return value as StartMessage;
+    const start = value as StartMessage;
+    this.#token = start.token;
+    return start;
   }
 
   /** Sends a message without waiting; drops it if too many are queued. */
@@ -60,7 +63,7 @@ export class WorkerChannel {
 
   /** Sends a message, and resolves when it is written. */
   sendAndWait(message: FromWorker): Promise<void> {
-    const bytes = writeMessage(message);
+    const bytes = writeMessage(message, this.#token);
     this.#queued++;
     return this.#writing = this.#writing.then(() => this.#write(bytes));
   }
@@ -104,7 +107,7 @@ const SUPERVISOR_EVENTS: ReadonlySet<string> = new Set([
 
 async function* readMessages(stdin: ReadableStream<Uint8Array>): AsyncGenerator<ToWorker> {
   for await (const line of readLines(stdin)) {
-    const message = readMessage<ToWorker>(line);
+    const { message } = readMessage<ToWorker>(line);
     if (message !== null) yield message;
   }
 }

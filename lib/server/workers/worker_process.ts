@@ -60,6 +60,7 @@ export class WorkerProcess {
   #committing: PromiseWithResolvers<void> | null = null;
   /** Resolves when the requested key names have arrived. */
   #keysRequested: PromiseWithResolvers<void> | null = null;
+  readonly #token: string;
   #killed: string | null = null;
   /** Whether the worker has reported that it listens. */
   #listens = false;
@@ -71,6 +72,7 @@ export class WorkerProcess {
 
   constructor(child: WorkerChild, start: StartMessage, reports: WorkerReports) {
     this.process = start.process;
+    this.#token = start.token;
     this.#reports = reports;
     this.#child = child;
     this.pid = child.pid;
@@ -192,9 +194,9 @@ export class WorkerProcess {
   async #readMessages(): Promise<void> {
     for await (const line of readLines(this.#child.stderr)) {
       try {
-        const message = readMessage<FromWorker>(line);
-        if (message === null) this.#reports.stray(line);
-        else this.#handleMessage(message);
+        const { text, message } = readMessage<FromWorker>(line, this.#token);
+        if (text !== "" || message === null) this.#reports.stray(text);
+        if (message !== null) this.#handleMessage(message);
       } catch {
         // A line that is no whole message, or that cannot be written, must not end the supervision of the worker.
       }

@@ -239,6 +239,7 @@ export class Workers {
     const { observer } = this.#parts;
     return {
       kind: "start",
+      token: crypto.randomUUID(),
       process,
       reload: this.#memory.reloads,
       texts: this.#texts,

@@ -23,6 +23,8 @@ const FILTER = `
       case "/exit": return Deno.exit(3);
       case "/memory": for (const all = [];;) all.push(new Array(1000).fill({}));
       case "/mark": console.error("\\x1e{"); return new Response(String(Deno.pid));
+      case "/forged": console.error("\\x1e" + JSON.stringify({ kind: "event", event: { kind: "callback_error", name: "forged", message: "forged", stack: null } })); break;
+      case "/half": Deno.stderr.writeSync(new TextEncoder().encode("half a line")); queueMicrotask(() => { throw new Error("after half a line"); }); break;
       case "/throw": queueMicrotask(() => { throw new Error("thrown late"); });
     }
   }`;
@@ -412,6 +414,18 @@ Deno.test("a worker that has written what looks like a message is looked after a
   Deno.kill(Number(pid), "SIGKILL");
   await workers.program.stderrMatch(/Worker \d restarts now: it was ended by SIGKILL\n/);
   await workers.program.stderrMatch(/Worker \d listens again/);
+});
+
+Deno.test("a text that a worker writes is no message to the supervisor, and hides none behind it", async () => {
+  await using upstream = startUpstream("a");
+  await using workers = await Workers.start(`export const upstreams = ["${upstream.address}"];`, 2);
+  const port = await workers.port();
+  await askAt(port, "GET /forged");
+  // As a message it would be in the log in other words.
+  await workers.program.stderrMatch(/\{"kind":"event","event":\{"kind":"callback_error","name":"forged".*\n/);
+  await askAt(port, "GET /half");
+  await workers.program.stderrMatch(/half a line/);
+  await workers.program.stderrMatch(/threw: after half a line/);
 });
 
 Deno.test("an error that nobody catches ends no worker", async () => {

@@ -27,7 +27,7 @@ Deno.test("WorkerChannel keeps 10,000 messages for a supervisor that is busy, an
   assertEquals((await output.next()).value, "said");
   const ids: number[] = [];
   for await (const line of readLines(worker.stderr)) {
-    const message = readMessage<{ readonly kind: "prepared"; readonly id: number }>(line);
+    const { message } = readMessage<{ readonly kind: "prepared"; readonly id: number }>(line);
     if (message !== null) ids.push(message.id);
   }
   assertEquals(await output.next(), { done: true, value: undefined });

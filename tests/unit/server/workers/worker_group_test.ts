@@ -25,6 +25,8 @@ Deno.test("isStarved: a worker that had no chance to run is not taken for hung",
   assertEquals([isStarved(null, since), isStarved(since, null)], [false, false]);
 });
 
+const TOKEN = "t";
+
 /** A process that listens at once, and runs until it is killed. */
 function listeningChild(): WorkerChild {
   const { promise: status, resolve } = Promise.withResolvers<Deno.CommandStatus>();
@@ -42,7 +44,7 @@ function listeningChild(): WorkerChild {
       resolve({ code: 137, success: false, signal: "SIGKILL" });
     },
   };
-  stderr.enqueue(writeMessage({ kind: "listening", ports: [1] }));
+  stderr.enqueue(writeMessage({ kind: "listening", ports: [1] }, TOKEN));
   return child;
 }
 
@@ -74,7 +76,11 @@ Deno.test("WorkerGroup tries again when a process cannot be started, and does no
     },
     start: () => {
       if (broken) throw new Error("too many processes");
-      const worker = new WorkerProcess(listeningChild(), { kind: "start" } as StartMessage, reports);
+      const worker = new WorkerProcess(
+        listeningChild(),
+        { kind: "start", token: TOKEN } as StartMessage,
+        reports,
+      );
       workers.push(worker);
       return worker;
     },
