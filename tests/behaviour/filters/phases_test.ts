@@ -4,6 +4,7 @@ import { ENGINE } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
+import { engineCan } from "../../support/engine.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import type { Filters } from "../../../lib/filter/filters.ts";
@@ -347,7 +348,9 @@ for (
     ["a reason phrase of two lines", (response) => void (response.statusText = "a\r\nb: c")],
   ] satisfies [string, Filters["responseFilter"]][]
 ) {
-  Deno.test(`proxy opens no WebSocket where responseFilter sets ${edit}`, async () => {
+  Deno.test(`proxy opens no WebSocket where responseFilter sets ${edit}`, {
+    ignore: !engineCan("upgrades"),
+  }, async () => {
     await using upstream = switching();
     await using proxy = await startProxy({ upstreams: [upstream.address], responseFilter });
     const { status } = await proxy.ask("GET /", [
