@@ -1,10 +1,9 @@
 import { assertEquals, assertStringIncludes } from "@std/assert";
 import { deadPort } from "../../support/dead_port.ts";
-import { ENGINE } from "../../support/engine.ts";
+import { ENGINE, engineCan } from "../../support/engine.ts";
 import { eachTransport } from "../../support/each_transport.ts";
 import { rawUpstream } from "../../support/raw_upstream.ts";
 import { recordingUpstream } from "../../support/recording_upstream.ts";
-import { engineCan } from "../../support/engine.ts";
 import { startProxy } from "../../support/start_proxy.ts";
 import { startUpstream } from "../../support/start_upstream.ts";
 import type { Filters } from "../../../lib/filter/filters.ts";
